@@ -64,71 +64,84 @@ static struct answer answer_of(struct core *core, const struct client *client, c
 	};
 }
 
-static struct core_verdict verdict_for(struct core *core, const struct client *client, const struct answer *a,
-                                       uint32_t cost, bool allowed) {
+/* remaining: beside what the store has. */
+static struct core_verdict admit(struct core *core, const struct client *client, const struct answer *a,
+                                 int64_t remaining) {
 	uint8_t source = a->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_DATABASE;
-	int64_t remaining = a->grant->remaining + (int64_t)a->left + a->open;
-	if (a->grant->next_is_open)
-		remaining += a->grant->granted_next;
-	if (!allowed)
-		return verdict_denied(core, client, cost,
-		                      &(struct denial){
-								  .source = source,
-								  .limit = a->grant->max_requests,
-								  .remaining = remaining,
-								  .retry_ms = us_to_ms_up(a->retry_us),
-								  .reset_ms = us_to_ms_up(a->reset_us),
-							  });
 	struct core_verdict verdict = verdict_allowed(core, client, source, a->deadline_ns);
 	verdict.limit = a->grant->max_requests;
-	verdict.remaining = remaining;
+	verdict.remaining = a->grant->remaining + remaining;
 	return verdict;
 }
 
-/* Whether there is enough if the client's leases give back what they hold: alone neither they nor the store have
- * so much. (A fallback's leases end so soon that it isn't worth while.) */
-static bool would_fit_together(struct core *core, const struct pending *pending, const struct answer *answer,
-                               uint32_t cost) {
-	uint64_t held = in_fallback(core) ? 0 : lease_returnable(core, client_at(core, pending->client));
-	return held > 0 && cost <= held + (uint64_t)answer->left + (uint64_t)answer->grant->remaining;
+static struct core_verdict deny(struct core *core, const struct client *client, const struct answer *a,
+                                uint32_t cost, int64_t remaining) {
+	return verdict_denied(core, client, cost,
+	                      &(struct denial){
+							  .source = a->fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_DATABASE,
+							  .limit = a->grant->max_requests,
+							  .remaining = a->grant->remaining + remaining,
+							  .retry_ms = us_to_ms_up(a->retry_us),
+							  .reset_ms = us_to_ms_up(a->reset_us),
+						  });
 }
 
-/* Who doesn't fit is denied, and those behind may still fit. Who came after the request was sent takes what is
- * left, and otherwise waits: for the lease that this answer brings, or the next answer. So does who would fit if
- * the store had what the client's leases hold: the next request brings that. But a look takes nothing. */
+/* First, what was granted goes to those who wait, be it that they came after the request was sent. Who takes the
+ * credits itself waits until they are in the table. */
 static bool serve(void *context, struct core *core, struct pending *pending, const struct waiter *waiter,
                   bool was_sent, struct core_verdict *verdict) {
+	(void)was_sent;
 	struct answer *answer = context;
 	const struct lease_grant *grant = answer->grant;
-	bool allowed = (int64_t)waiter->cost <= answer->left;
-	if (allowed && waiter->provide)
-		return false; /* until it is in the table */
-	if (!allowed && was_sent && would_fit_together(core, pending, answer, waiter->cost)) {
-		pending->gathers |= !waiter->looks;
-		*verdict = verdict_for(core, client_at(core, pending->client), answer, waiter->cost, true);
-		return waiter->looks;
-	}
-	bool is_more = grant->remaining > 0 || (grant->next_is_open && grant->granted_next > 0);
-	if (!allowed && !was_sent && is_more)
+	if ((int64_t)waiter->cost > answer->left || waiter->provide)
 		return false;
-	if (allowed)
-		answer->left -= (int32_t)waiter->cost;
-	else if (answer->least_denied == 0 || waiter->cost < answer->least_denied)
-		answer->least_denied = waiter->cost;
-	*verdict = verdict_for(core, client_at(core, pending->client), answer, waiter->cost, allowed);
+	answer->left -= (int32_t)waiter->cost;
+	int64_t next = grant->next_is_open ? grant->granted_next : 0;
+	*verdict = admit(core, client_at(core, pending->client), answer, answer->open + answer->left + next);
 	return true;
 }
 
-/* What the answer put into the table is for those, too, who came after the request was sent. */
+/* Then, what is in the table: the rest of it, and what was there before. */
 static bool serve_from_table(void *context, struct core *core, struct pending *pending,
                              const struct waiter *waiter, bool was_sent, struct core_verdict *verdict) {
 	(void)context, (void)was_sent;
 	struct client *client = client_at(core, pending->client);
-	int bank = waiter->provide ? lease_find(core, client, waiter->cost, waiter->looks)
+	int bank = waiter->provide ? lease_find(core, client, waiter->cost)
 	                           : lease_spend(core, client, core->now_ns, waiter->cost);
 	if (bank < 0)
 		return false;
 	*verdict = verdict_by_lease(core, client, bank);
+	return true;
+}
+
+/* Whether the next answer brings enough, if the client's leases give back what they hold: alone neither they nor
+ * the store have so much. (A fallback's leases end so soon that it isn't worth while.) For who takes the credits
+ * itself the store may have enough, but others were quicker at what this answer has brought. */
+static bool would_fit(struct core *core, const struct client *client, const struct answer *answer,
+                      const struct waiter *waiter) {
+	uint64_t held = in_fallback(core) ? 0 : lease_returnable(core, client);
+	return (held > 0 || waiter->provide) && waiter->cost <= held + (uint64_t)answer->grant->remaining;
+}
+
+/* Last, who doesn't fit is denied. But who came after the request was sent waits for the next answer if the store
+ * has more; and so does who would fit then. A look takes nothing, and so brings nothing together. */
+static bool deny_rest(void *context, struct core *core, struct pending *pending, const struct waiter *waiter,
+                      bool was_sent, struct core_verdict *verdict) {
+	struct answer *answer = context;
+	const struct client *client = client_at(core, pending->client);
+	int64_t remaining = answer->grant->remaining;
+	int64_t held =
+		client->slot == TABLE_NO_SLOT ? (int64_t)answer->left : (int64_t)lease_open_credits(core, client);
+	if (was_sent && would_fit(core, client, answer, waiter)) {
+		pending->gathers |= !waiter->looks && (int64_t)waiter->cost > remaining;
+		*verdict = admit(core, client, answer, held);
+		return waiter->looks;
+	}
+	if (!was_sent && remaining > 0)
+		return false;
+	if (answer->least_denied == 0 || waiter->cost < answer->least_denied)
+		answer->least_denied = waiter->cost;
+	*verdict = deny(core, client, answer, waiter->cost, held);
 	return true;
 }
 
@@ -147,17 +160,32 @@ static bool deny_unserved(void *context, struct core *core, struct pending *pend
 	return true;
 }
 
-/*
- * Puts into the table what the answer brought, and a denial until asking is of use again. The denial never goes
- * beyond the start of the next sub-window, when others may have returned credits, nor beyond DENIAL_MAX_US. It is
- * counted from the time of sending, since the store answered later than that.
- */
-static void install_answer(struct core *core, uint32_t index, const struct answer *a, int64_t sent_ns,
-                           int64_t now_ns) {
+/* Puts into the table what the answer brought and nobody who waited has got. */
+static void install_lease(struct core *core, uint32_t index, const struct answer *a, int64_t sent_ns,
+                          int64_t now_ns) {
 	const struct client *client = client_at(core, index);
 	const struct lease_grant *grant = a->grant;
 	if (client->slot == TABLE_NO_SLOT)
 		return; /* nowhere to keep what wasn't served: burnt; such requests ask for no more than they need */
+	table_unsay(core->table, client->slot);
+	table_set_own_limit(core->table, client->slot,
+	                    grant->max_requests != terms_now(core, policy_of(core, client))->max_requests,
+	                    (uint32_t)grant->max_requests);
+	lease_install(core, index, grant, sent_ns, now_ns, grant->granted - a->left);
+	table_set_mark(core->table, client->slot, demand_mark_base(core, client, grant));
+	table_set_remaining(core->table, client->slot, (uint32_t)grant->remaining);
+}
+
+/*
+ * Puts into the table what the store has left, and a denial until asking is of use again. The denial never goes
+ * beyond the start of the next sub-window, when others may have returned credits, nor beyond DENIAL_MAX_US. It is
+ * counted from the time of sending, since the store answered later than that.
+ */
+static void install_denial(struct core *core, uint32_t index, const struct answer *a, int64_t sent_ns) {
+	const struct client *client = client_at(core, index);
+	const struct lease_grant *grant = a->grant;
+	if (client->slot == TABLE_NO_SLOT)
+		return;
 	int64_t cached_us = min64(min64(grant->starts_in_us, DENIAL_MAX_US), a->refused_us);
 	uint32_t remaining = (uint32_t)grant->remaining;
 	int64_t least_us = grant->max_requests == 0 && a->retry_us > 0; /* 0 would mean that the block doesn't end */
@@ -165,11 +193,6 @@ static void install_answer(struct core *core, uint32_t index, const struct answe
 	int64_t reset_ms = max64(us_to_ms_up(a->reset_us - cached_us), retry_ms);
 	uint32_t hint = hint_pack(a->fallback ? HINT_FALLBACK_BIT : 0, (uint64_t)retry_ms, (uint64_t)reset_ms);
 	table_unsay(core->table, client->slot);
-	table_set_own_limit(core->table, client->slot,
-	                    grant->max_requests != terms_now(core, policy_of(core, client))->max_requests,
-	                    (uint32_t)grant->max_requests);
-	lease_install(core, index, grant, sent_ns, now_ns, grant->granted - a->left);
-	table_set_mark(core->table, client->slot, demand_mark_base(core, client, grant));
 	if (!table_deny(core->table, client->slot, sent_ns + surely_within(cached_us * NS_PER_US),
 	                remaining == 0 ? 1 : a->least_denied, remaining, hint))
 		table_set_remaining(core->table, client->slot, remaining);
@@ -326,7 +349,8 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 	core->counters.granted += (uint64_t)grant->granted + (uint64_t)grant->granted_next;
 	if (answer.deadline_ns <= now_ns && grant->granted > 0) {
 		core->counters.late++; /* who waits asks again, in the sub-window that has begun */
-		install_answer(core, pending->client, &answer, sent_ns, now_ns);
+		install_lease(core, pending->client, &answer, sent_ns, now_ns);
+		install_denial(core, pending->client, &answer, sent_ns);
 		if (++pending->late >= LATE_MAX)
 			answer_unserved(core, pending, now_ns);
 		pending_requeue(core, pending);
@@ -339,7 +363,9 @@ void answer_pending(struct core *core, struct pending *pending, const struct lea
 	pending->late = 0;
 	pending_drop_expired(core, pending, now_ns);
 	pending_serve(core, pending, serve, &answer);
-	install_answer(core, pending->client, &answer, sent_ns, now_ns);
+	install_lease(core, pending->client, &answer, sent_ns, now_ns);
 	pending_serve(core, pending, serve_from_table, NULL);
+	pending_serve(core, pending, deny_rest, &answer);
+	install_denial(core, pending->client, &answer, sent_ns);
 	pending_requeue(core, pending);
 }

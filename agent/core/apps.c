@@ -24,7 +24,7 @@ static bool find_in_table(struct core *core, struct client *client, const struct
 		*verdict = verdict_no_room(core, client, waiter->cost);
 		return true;
 	}
-	int bank = lease_find(core, client, waiter->cost, waiter->looks);
+	int bank = lease_find(core, client, waiter->cost);
 	if (bank < 0)
 		return verdict_from_denial(core, client, waiter->cost, verdict);
 	*verdict = verdict_by_lease(core, client, bank);

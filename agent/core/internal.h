@@ -494,11 +494,11 @@ void lease_recall(struct core *core, uint32_t client);
 /* Puts into the request what has become of the client's leases: what those that are over left unspent, and what
  * was spent of the others. */
 void lease_report(struct core *core, struct pending *pending);
-/* From which bank the cost was spent, of both the one that ends first; -1: from none, there is not so much. */
+#define LEASE_BOTH 2
+/* From which bank the cost was spent, or LEASE_BOTH; -1: from none, there is not so much. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost);
-/* Which bank holds the cost, and can be spent from now; -1: none. together: or the one that ends first, if both
- * do. */
-int lease_find(const struct core *core, const struct client *client, uint32_t cost, bool together);
+/* Which bank holds the cost, and can be spent from now; LEASE_BOTH: they do together; -1: there is not so much. */
+int lease_find(const struct core *core, const struct client *client, uint32_t cost);
 /* Spends as much of it as there is. Returns how much that was. */
 uint32_t lease_spend_some(struct core *core, struct client *client, uint32_t cost);
 /* What was used without a lease counts in the memory store, also beyond the limit. */

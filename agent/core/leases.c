@@ -266,15 +266,11 @@ void lease_recall(struct core *core, uint32_t index) {
 
 /* ---- A check by way of the agent -------------------------------------------- */
 
-static int ends_first(const struct client *client) {
-	return client->lease[1].deadline_ns < client->lease[0].deadline_ns;
-}
-
-int lease_find(const struct core *core, const struct client *client, uint32_t cost, bool together) {
+int lease_find(const struct core *core, const struct client *client, uint32_t cost) {
 	for (int bank = 0; bank < 2; bank++)
 		if (lease_is_spendable(core, client, bank, core->now_ns) && credits_left(core, client, bank) >= cost)
 			return bank;
-	return together && lease_open_credits(core, client) >= cost ? ends_first(client) : -1;
+	return lease_open_credits(core, client) >= cost ? LEASE_BOTH : -1;
 }
 
 /* What a fallback is to count can't be told apart later from what apps took: so nothing of such a lease is
@@ -300,7 +296,7 @@ static int spend_both(struct core *core, struct client *client, int64_t now_ns, 
 	}
 	note_spent(core, client, 0, part);
 	note_spent(core, client, 1, cost - part);
-	return ends_first(client);
+	return LEASE_BOTH;
 }
 
 /* Spends as an app does, and also what only both leases together hold. There may be credits now, since the app's

@@ -240,12 +240,14 @@ void pending_serve(struct core *core, struct pending *pending, pending_decide *d
 	for (struct waiter **at = &pending->first; *at; sent -= sent > 0) {
 		const struct waiter *waiter = *at;
 		struct core_verdict verdict;
-		if (!decide(context, core, pending, waiter, sent > 0, &verdict)) {
+		bool was_sent = sent > 0;
+		if (!decide(context, core, pending, waiter, was_sent, &verdict)) {
 			at = &(*at)->next;
 			continue;
 		}
 		send_verdict(core, waiter->peer, waiter->serial, &verdict);
 		tell_if_denied(core, pending->client, waiter, &verdict);
+		pending->sent_waiters -= was_sent;
 		remove_waiter(core, pending, at);
 	}
 }

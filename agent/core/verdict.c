@@ -40,10 +40,17 @@ struct core_verdict verdict_allowed(struct core *core, const struct client *clie
 	};
 }
 
+/* Credits of both leases are good until one ends, and back when the other has left the window. */
 struct core_verdict verdict_by_lease(struct core *core, const struct client *client, int bank) {
-	bool fallback = client->flags & CLIENT_BANK_FALLBACK << bank;
-	return verdict_allowed(core, client, fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
-	                       client->lease[bank].deadline_ns);
+	int ends_last = client->lease[1].deadline_ns > client->lease[0].deadline_ns;
+	int told = bank == LEASE_BOTH ? ends_last : bank;
+	bool fallback = client->flags & CLIENT_BANK_FALLBACK << told;
+	struct core_verdict verdict =
+		verdict_allowed(core, client, fallback ? STINT_SOURCE_FALLBACK : STINT_SOURCE_LEASE,
+	                    client->lease[told].deadline_ns);
+	if (bank == LEASE_BOTH)
+		verdict.deadline_ns = client->lease[!told].deadline_ns;
+	return verdict;
 }
 
 struct core_verdict verdict_denied(struct core *core, const struct client *client, uint32_t cost,

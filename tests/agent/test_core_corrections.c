@@ -230,6 +230,18 @@ static void what_is_not_enough_together_stays_where_it_is(void **state) {
 	assert_int_equal(credits_of(f, "a"), 2);
 }
 
+static void who_comes_late_gets_what_the_answer_makes_enough(void **state) {
+	struct fixture *f = *state;
+	has_two_and_one(f);
+	want(f, 2, "a", 3);
+	want(f, 3, "a", 4);
+	grants(f, 5, 0, 0);
+	expect_allowed(f, 2);
+	expect_allowed(f, 3);
+	expect_no_batch(f);
+	assert_int_equal(credits_of(f, "a"), 0);
+}
+
 /* A look says what would be brought together. */
 static void expect_three_for_a_look(struct fixture *f, uint32_t serial) {
 	struct core_verdict v = verdict_of(f, serial);
@@ -297,6 +309,19 @@ static void has_two_and_two(struct fixture *f) {
 	expect_allowed(f, 1);
 }
 
+/* It is good until the one lease ends, and back when the other has left the window. */
+static void expect_times_of_both(const struct fixture *f, const struct core_verdict *v) {
+	const struct slot *slot = &f->table.table.slots[app_find(&f->table, 0, "a", 1)];
+	int64_t ends_ns[2] = {(int64_t)atomic_load(&slot->deadline_ns[0]),
+	                      (int64_t)atomic_load(&slot->deadline_ns[1])};
+	int last = ends_ns[1] > ends_ns[0];
+	assert_int_equal(v->deadline_ns, ends_ns[!last]);
+	struct core_policy policy = policy_with(100, 20);
+	int64_t weighs_ms = grant_weighs_ms(&policy.terms);
+	assert_int_equal(v->reset_after_ms, (ends_ns[last] - f->now_ns + MS - 1) / MS + weighs_ms);
+	assert_true(ends_ns[last] - ends_ns[!last] > 10 * MS);
+}
+
 static void expect_four_at_once(struct fixture *f) {
 	assert_int_equal(app(f, "a", 5).verdict, APP_DENIED);
 	want(f, 2, "a", 4);
@@ -304,6 +329,7 @@ static void expect_four_at_once(struct fixture *f) {
 	assert_true(v.allowed);
 	assert_int_equal(v.source, STINT_SOURCE_LEASE);
 	assert_int_equal(v.remaining, 0);
+	expect_times_of_both(f, &v);
 	expect_no_batch(f);
 	assert_int_equal(credits_of(f, "a"), 0);
 	assert_int_equal(app(f, "a", 4).verdict, APP_DENIED);
@@ -543,6 +569,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(without_room_in_the_table_it_is_unavailable, make_small, clean),
 		UP(what_lies_in_two_places_is_brought_together),
 		UP(it_is_brought_together_for_an_app_that_takes_itself),
+		UP(who_comes_late_gets_what_the_answer_makes_enough),
 		UP(a_look_brings_nothing_together),
 		UP(one_who_takes_brings_it_together_beside_a_look),
 		UP(nothing_is_brought_together_for_who_has_given_up),

@@ -85,10 +85,10 @@ static void who_waits_is_served_in_order_as_far_as_it_goes(void **state) {
 	expect_batch(f, "a", 7, 1, 7);
 	grants(f, 3, 0, 0);
 	expect_allowed(f, 10);
+	expect_allowed(f, 12);
 	struct core_verdict v = verdict_of(f, 11);
 	assert_false(v.allowed);
 	assert_int_equal(v.retry_after_ms, 60);
-	expect_allowed(f, 12);
 	expect_denied(f, 13);
 }
 
