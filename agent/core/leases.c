@@ -211,6 +211,12 @@ static bool returns_rest(const struct core *core, const struct client *client, c
 	return client->flags & CLIENT_TIGHT && pending->wants_next && !pending->wants_more && begins_at_once;
 }
 
+/* What is told as spent is not told again. */
+static void end_told_period(struct core *core, struct client *client, const struct pending *pending) {
+	if (pending->report[0].spent > 0 || pending->report[1].spent > 0)
+		demand_end_period(core, client);
+}
+
 /* Whoever needed it may have given up: it isn't done for looks alone. */
 static bool gathers(const struct pending *pending) {
 	for (const struct waiter *waiter = pending->first; waiter; waiter = waiter->next)
@@ -231,8 +237,7 @@ void lease_report(struct core *core, struct pending *pending) {
 		if (may_rest)
 			return_rest(core, client, pending, bank);
 	}
-	if (pending->report[0].spent > 0 || pending->report[1].spent > 0)
-		demand_end_period(core, client);
+	end_told_period(core, client, pending);
 	for (int bank = 0; bank < 2; bank++)
 		if (may_report(client, bank) && !is_live(client, bank, core->now_ns) &&
 		    pending_may_report(pending, client->lease[bank].sub_window))
@@ -258,6 +263,7 @@ void lease_recall(struct core *core, uint32_t index) {
 	for (int bank = 0; bank < 2; bank++)
 		if (may_report(client, bank) && is_live(client, bank, core->now_ns))
 			report_spent(core, client, pending, bank);
+	end_told_period(core, client, pending);
 	for (int bank = 0; bank < 2; bank++)
 		if (goes[bank] && pending_may_report(pending, client->lease[bank].sub_window))
 			lease_settle(core, index, bank, true);

@@ -260,6 +260,20 @@ static void what_cannot_be_told_is_not_called_back(void **state) {
 	assert_int_equal(credits_of(f, "a"), 4);
 }
 
+/* All of the other lease is spent: it stays, too, and what was spent is told once. */
+static void what_was_spent_is_told_once_when_nothing_can_be_called_back(void **state) {
+	struct fixture *f = *state;
+	has_four_and_leaves_two(f, 7);
+	grants_long(f, 7, 5, 10, 10);
+	expect_allowed(f, 2);
+	assert_int_equal(app(f, "a", 5).verdict, APP_ALLOWED);
+	core_recall(f->core, f->now_ns, 0, "a", 1);
+	pass(f, 0);
+	assert_int_equal(unspent_in(f, 0), 2);
+	assert_int_equal(spent_in(f, 0), 5);
+	assert_int_equal(credits_of(f, "a"), 4);
+}
+
 /* ---- Many ----------------------------------------------------------------------------- */
 
 static int make_large(void **state) {
@@ -324,6 +338,7 @@ int main(void) {
 		STEP(a_scribbled_word_returns_no_more_than_was_granted),
 		STEP(what_cannot_be_told_stays_in_its_lease),
 		STEP(what_cannot_be_told_is_not_called_back),
+		STEP(what_was_spent_is_told_once_when_nothing_can_be_called_back),
 		cmocka_unit_test_setup_teardown(what_is_too_much_at_once_goes_back_later, make_large, clean),
 		STEP(drain_returns_everything_and_is_done),
 		STEP(returns_of_an_idle_agent_go_together),
