@@ -137,8 +137,11 @@ void debt_forget(struct core *core, uint32_t index, int64_t until_us) {
 		return;
 	struct pending *pending = core->pending[client_at(core, index)->pending];
 	forgive(core, pending, until_us);
-	if (pending->sent_debt.since_us <= until_us)
-		pending->sent_debt = (struct debt){0};
+	if (pending->sent_debt.since_us > until_us)
+		return;
+	pending->sent_debt = (struct debt){0};
+	if (pending->debt.charge == 0)
+		check_off(core, pending); /* if it isn't applied, nothing of it is asked again */
 }
 
 void debt_retry_later(struct core *core) {

@@ -244,6 +244,34 @@ static void a_charge_of_a_fallback_that_is_forgotten_is_not_waited_for(void **st
 	assert_int_equal(core_state(f->core), CORE_IN_STEP);
 }
 
+/* Nor for one that was under way, and isn't made again. */
+static void a_charge_under_way_that_is_forgotten_is_not_waited_for(void **state, bool lost) {
+	struct fixture *f = *state;
+	stays_away(f);
+	admitted(f, 7);
+	comes_up(f);
+	assert_int_equal(f->asked[0].charge, 7);
+	was_reset(f, "a", 1);
+	if (lost) {
+		loses_the_answer(f);
+		comes_up(f);
+	}
+	if (f->asked_count > 0)
+		answers(f, LEASE_REJECTED, NULL);
+	pass(f, 100 * MS);
+	expect_no_batch(f);
+	assert_int_equal(core_uncharged(f->core), 0);
+	assert_int_equal(core_state(f->core), CORE_IN_STEP);
+}
+
+static void a_refused_charge_that_is_forgotten_is_not_waited_for(void **state) {
+	a_charge_under_way_that_is_forgotten_is_not_waited_for(state, false);
+}
+
+static void a_lost_charge_that_is_forgotten_is_not_waited_for(void **state) {
+	a_charge_under_way_that_is_forgotten_is_not_waited_for(state, true);
+}
+
 #define UP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 
 int main(void) {
@@ -265,6 +293,8 @@ int main(void) {
 		UP(what_it_has_admitted_since_is_charged),
 		UP(all_that_it_admitted_since_is_charged),
 		UP(a_charge_of_a_fallback_that_is_forgotten_is_not_waited_for),
+		UP(a_refused_charge_that_is_forgotten_is_not_waited_for),
+		UP(a_lost_charge_that_is_forgotten_is_not_waited_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
