@@ -281,8 +281,7 @@ static bool is_open_beside(const struct slot *slot, int which, uint64_t now_ns) 
 
 /* Returns what was left when the credits were taken from this lease, or else what is left now, if that can be
  * found out soon. The epochs of both leases tell that all of it is of one answer. */
-static struct told look_again(const struct slot *slot, int which, uint64_t found, uint32_t left) {
-	uint64_t now_ns = clock_coarse_ns();
+static struct told look_again(const struct slot *slot, int which, uint64_t found, uint32_t left, uint64_t now_ns) {
 	uint32_t left_then = left;
 	for (int tries = 0; tries <= HINT_TRIES; tries++) {
 		uint64_t other = DECIDE_LOAD(slot->word[!which]);
@@ -300,13 +299,14 @@ static struct told look_again(const struct slot *slot, int which, uint64_t found
 }
 
 struct unusual decide_unusual_admission(const struct mapping *m, const struct slot *slot,
-                                        const _Atomic uint64_t *word, uint64_t found, uint32_t left) {
+                                        const _Atomic uint64_t *word, uint64_t found, uint32_t left,
+                                        uint64_t now_ns) {
 	struct unusual unusual = {
 		.is_known = true,
 		.fallback = (found & WORD_FALLBACK_BIT) != 0,
 		.own_limit = own_limit(m, slot),
 	};
-	struct told told = look_again(slot, word != &slot->word[0], found, left);
+	struct told told = look_again(slot, word != &slot->word[0], found, left, now_ns);
 	unusual.left = told.left;
 	unusual.beyond = told.beyond;
 	return unusual;

@@ -96,7 +96,8 @@ struct slot *decide_find_elsewhere(const struct mapping *, uint64_t low, uint64_
  * checks that never come here.
  */
 COLD struct unusual decide_unusual_admission(const struct mapping *, const struct slot *,
-                                             const _Atomic uint64_t *word, uint64_t found, uint32_t left);
+                                             const _Atomic uint64_t *word, uint64_t found, uint32_t left,
+                                             uint64_t now_ns);
 COLD struct unusual decide_unusual_denial(const struct mapping *, const struct slot *, uint64_t key,
                                           uint64_t denial, uint32_t times, uint64_t now_ns);
 

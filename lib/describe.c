@@ -6,9 +6,9 @@
 #include "reason.h"
 
 APART void describe_unusual_admission(const struct binding *binding, const struct slot *slot,
-                                      const _Atomic uint64_t *word, uint64_t found, uint32_t left,
+                                      const _Atomic uint64_t *word, uint64_t found, uint32_t left, uint64_t now_ns,
                                       int64_t lease_ms, struct stint_result *result) {
-	struct unusual unusual = decide_unusual_admission(binding->mapping, slot, word, found, left);
+	struct unusual unusual = decide_unusual_admission(binding->mapping, slot, word, found, left, now_ns);
 	result->remaining = (int64_t)unusual.left + unusual.beyond;
 	if (unusual.fallback) {
 		result->source = STINT_SOURCE_FALLBACK;

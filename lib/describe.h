@@ -24,7 +24,7 @@ static inline int64_t describe_load_ms(const _Atomic uint32_t *field) {
 /* Describes an admission by a credit of the fallback, or under a limit of the client's own, or after the store has
  * given a newer answer for the client. */
 APART void describe_unusual_admission(const struct binding *binding, const struct slot *slot,
-                                      const _Atomic uint64_t *word, uint64_t found, uint32_t left,
+                                      const _Atomic uint64_t *word, uint64_t found, uint32_t left, uint64_t now_ns,
                                       int64_t lease_ms, struct stint_result *result);
 
 /* Describes a denial by the fallback's limit or by one of the client's own, of a cost that is never admitted,
@@ -55,7 +55,7 @@ HOT_PART static inline void describe_allowed(const struct binding *binding, cons
 	result->cost = cost;
 	result->receipt = d->part == 0 ? receipt_of(d->word, d->found) : 0; /* it knows one word */
 	if (SELDOM(d->unusual != 0))
-		describe_unusual_admission(binding, d->slot, d->word, d->found, d->left, lease_ms, result);
+		describe_unusual_admission(binding, d->slot, d->word, d->found, d->left, d->now_ns, lease_ms, result);
 }
 
 HOT_PART static inline bool describe_denied(const struct binding *binding, const struct decision *d, uint32_t cost,

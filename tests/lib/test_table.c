@@ -29,7 +29,7 @@ static struct answer ask(struct fixture *f, uint32_t cost) {
 	struct unusual told = {.is_known = true, .left = d.left, .beyond = d.beyond};
 
 	if (verdict == VERDICT_ALLOWED && d.unusual != 0)
-		told = decide_unusual_admission(f->mapping, d.slot, d.word, d.found, d.left);
+		told = decide_unusual_admission(f->mapping, d.slot, d.word, d.found, d.left, d.now_ns);
 	if (verdict == VERDICT_DENIED && d.unusual != 0)
 		told = decide_unusual_denial(f->mapping, d.slot, d.key, d.found, d.times, d.now_ns);
 	return (struct answer){told.is_known ? verdict : VERDICT_NONE, d.low, told.fallback, told.left, told.beyond};
