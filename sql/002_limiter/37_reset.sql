@@ -94,7 +94,7 @@ begin
 	insert into stint.change (at, changed_by, action, policy_id, policy_name, client_id, new)
 	values (clock_timestamp(), session_user, 'reset', id, policy, client, jsonb_build_object('forgotten', forgotten, 'kept', kept))
 	returning change_id into told;
-	perform pg_notify('stint', '');
+	perform stint.tell_agents('');
 	delete from stint.counter_reset r where r.policy_id = id and r.client_id = client collate "C";
 	if kept > 0 then
 		insert into stint.counter_reset (policy_id, client_id, change_id, reset_at, useless_at, longest_us, sub_window_us, newest_us, counts)
@@ -198,7 +198,7 @@ begin
 	end loop;
 	if finished > 0 then
 		perform stint.secure_commit();
-		perform pg_notify('stint', '');
+		perform stint.tell_agents('');
 	end if;
 	return finished;
 end

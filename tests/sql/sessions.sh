@@ -308,6 +308,9 @@ is "$(block)" 1 'a full queue of notices: clients are blocked and leases called 
 await "select count(*) from stint.client_override where client_id = 'told' and blocked_until <= clock_timestamp()" 1 'the block has ended'
 is "$(told -c 'select stint.end_overrides(100)' -c "select max(c.change_id) > 0 from stint.change c where c.client_id = 'told' and c.action = 'ended'")" $'1\nt' \
 	'… and the end is told to who asks'
+is "$(told -c "select count(*) from stint.reset_client('ten', 'called')" \
+	-c "update stint.counter_reset set useless_at = clock_timestamp() where client_id = 'called'" -c 'select stint.finish_resets(10)')" $'1\n1' \
+	'… and they are reset'
 sql -c 'drop function pg_catalog.pg_notify(text, text), pg_catalog.pg_notification_queue_usage()' \
 	-c 'alter function pg_catalog.another_notify(text, text) rename to pg_notify' \
 	-c 'alter function pg_catalog.another_usage() rename to pg_notification_queue_usage'
