@@ -20,6 +20,9 @@ test('an app with the role of an operator', {concurrency: 8}, async (t) => {
 	const agent = await startAgent(postgres.conninfo);
 	const limiter = new RateLimiterStint({points: 5, duration: 600, keyPrefix: 'login', cacheClient: connect(agent.socketPath), operator: postgres.pool,
 		timeoutMs: 60000});
+	/* Before the agent has found the database, it decides by itself, and the database knows of no policy. */
+	await limiter.consume('first');
+	await until(async () => (await postgres.pool.query("select from stint.policy where name = 'login'")).rowCount > 0, 'the policy is declared');
 
 	await t.test('block: at once, for one key, and until its end', async () => {
 		await limiter.consume('b');
