@@ -623,7 +623,7 @@ $(BUILD)/%.o: $(BUILD)/%.c
 # ---- Tests -------------------------------------------------------------------
 
 # Further kinds: a folder's .mk, below, adds its own, and the target check-KIND.
-KINDS := format asan cli unit deployed tsan misused valgrind lint sql timed system systemd
+KINDS := format asan cli unit deployed tsan misused valgrind lint sql system systemd
 
 check: DEPS += browser
 check: deps
@@ -700,16 +700,11 @@ build-cli: all
 check-cli: build-cli
 	@LDFLAGS='$(LDFLAGS)' tests/cli/run $(T)
 
-build-system build-timed build-deployed build-misused: all $(programs) $(call named,$(system))
+build-system build-deployed build-misused: all $(programs) $(call named,$(system))
 check-system: build-system
-	@tests/system/run $(or $(T),--beside $(filter-out $(TIMED) $(DEPLOYED) $(MISUSED) patroni,$(patsubst tests/system/test_%.c,%,$(filter tests/system/%,$(SYSTEM)))))
+	@tests/system/run $(or $(T),$(filter-out $(DEPLOYED) $(MISUSED) patroni,$(patsubst tests/system/test_%.c,%,$(filter tests/system/%,$(SYSTEM)))))
 
-# Of these, what is the first to miss its bounds on a busy machine, or makes it busy: beside it nothing runs, nor another of them.
-TIMED := agent_away fault_proxy herd hot_client million_clients network_faults server_stopped window_edge
-check-timed: build-timed
-	@tests/system/run $(TIMED)
-
-# And what measures little, so that other kinds may run beside it: what stint is deployed with, which is servers
+# Of these, what measures little, so that other kinds may run beside it: what stint is deployed with, which is servers
 # before and behind it and what operators do; and mistakes, malice and crowds. Patroni has a kind of its own.
 DEPLOYED := nginx nginx_config nginx_faults operations
 MISUSED := bad_arguments bad_config bad_database bad_peers checker crowded other_user several_limits table_corrupted two_agents version
@@ -808,7 +803,7 @@ help:
 	@echo 'make demo                      two hosts, one database, one limit; the database dies and returns'
 	@echo 'make demo-web [PORT=] [SECONDS=75] [STEP=1]  the like in a browser: nginx, Node.js and Python; STEP: Enter goes on'
 	@echo 'make check                     all tests; one kind: check-lint check-unit check-asan check-tsan'
-	@echo '                               check-valgrind check-sql check-cli check-timed check-system check-deployed check-misused check-systemd'
+	@echo '                               check-valgrind check-sql check-cli check-deployed check-misused check-system check-systemd'
 	@echo 'make check-unit T=NAME         one test of a kind; so check-sql, check-cli, check-system'
 	@echo 'make check-quick               lint, format, unit, SQL and 200 simulated worlds, in a minute or two'
 	@echo 'make fleet [F=SCENARIO]        simulates fleets: what they cost the database; F=--help names what there is'
@@ -833,7 +828,7 @@ help:
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: FORCE all bench build-asan build-cli build-deployed build-lint build-misused build-system build-systemd build-timed build-tsan build-unit build-valgrind check check-asan check-cli check-command check-deployed check-format check-lint check-misused check-quick check-sql check-system check-systemd check-threads check-timed check-tsan check-unit \
+.PHONY: FORCE all bench build-asan build-cli build-deployed build-lint build-misused build-system build-systemd build-tsan build-unit build-valgrind check check-asan check-cli check-command check-deployed check-format check-lint check-misused check-quick check-sql check-system check-systemd check-threads check-tsan check-unit \
 	check-valgrind clean deb demo deps deps-build deps-runtime format help install run-bench run-demo sanitize set-version uninstall
 
 -include $(patsubst %.c,$(BUILD)/%.d,$(LIB) $(AGENT) $(STINT) $(LIB_TESTS) $(AGENT_TESTS) $(SUPPORT) tests/sql/limits.c tests/sql/twin.c $(PROGRAMS) \
