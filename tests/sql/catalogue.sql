@@ -1,7 +1,7 @@
 -- What must hold for every object of the schema, also for those that later migrations add.
 
 begin;
-select plan(26);
+select plan(27);
 
 select isnt_empty($$ select from pg_class where relnamespace = 'stint'::regnamespace $$, 'there is a schema');
 select ok(obj_description('stint'::regnamespace) is not null, 'the schema has a comment');
@@ -16,6 +16,8 @@ select test.all_hold($$ select c.relname || ': ' || t.tgname, obj_description(t.
 select test.all_hold($$ select relname, obj_description(c.oid, 'pg_class') is not null from pg_class c where c.relnamespace = 'stint'::regnamespace and c.relkind = 'i'
 	and not exists (select from pg_constraint where conindid = c.oid) $$, 'indices have comments');
 select test.all_hold($$ select proname, prosrc !~* 'advisory' from pg_proc where pronamespace = 'stint'::regnamespace $$, 'no function takes a lock that anybody could take');
+select is((select array_agg(proname::text) from pg_proc where pronamespace = 'stint'::regnamespace and prosrc like '%pg_notify(%'), array['tell_agents'],
+	'a full queue of notices is looked for before each notice');
 select test.all_hold($$ select conname, obj_description(oid, 'pg_constraint') is not null from pg_constraint where connamespace = 'stint'::regnamespace and contype = 'c' $$,
 	'checks have comments');
 select is_empty($$ select typname from pg_type where typnamespace = 'stint'::regnamespace and typtype in ('d', 'e', 'r') or typnamespace = 'stint'::regnamespace and typtype = 'c'
