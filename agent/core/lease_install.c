@@ -49,13 +49,18 @@ static int replaceable_bank(const struct core *core, const struct client *client
 	return client->lease[0].deadline_ns <= client->lease[1].deadline_ns ? 0 : 1;
 }
 
+/* Whoever takes the credits himself waits until they are in the table. */
+static bool is_waited_for(const struct core *core, const struct client *client, const struct part *part) {
+	return part->granted > part->served && client->pending != NO_PENDING && core->pending[client->pending]->first;
+}
+
 /*
- * Empties a bank for the part; -1: it can't be kept beside what the client holds.
+ * Empties a bank for the part, but not the one that is to stay; -1: it can't be kept beside what the client holds.
  *
  * Apps tell a lease that begins later by its being the one that ends last. So there is one at most that begins
  * later, and the other ends no later than it does.
  */
-static int make_room(struct core *core, uint32_t index, const struct part *part, int64_t now_ns) {
+static int make_room(struct core *core, uint32_t index, const struct part *part, int stays, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	int other = part->is_next ? next_bank(core, client, now_ns) : -1;
 	if (other >= 0 && client->lease[other].sub_window != 0)
@@ -63,6 +68,8 @@ static int make_room(struct core *core, uint32_t index, const struct part *part,
 	if (other >= 0)
 		lease_settle(core, index, other, false);
 	int bank = replaceable_bank(core, client, now_ns);
+	if (bank == stays)
+		return -1;
 	if (part->is_next && client->lease[!bank].deadline_ns >= part->deadline_ns) {
 		if (credits_left(core, client, !bank) > 0)
 			return -1;
@@ -91,19 +98,21 @@ static void publish_part(struct core *core, struct client *client, int bank, con
 				  });
 }
 
-static void install_part(struct core *core, uint32_t index, const struct part *part, int64_t now_ns) {
+/* Returns the bank; -1: it goes back. */
+static int install_part(struct core *core, uint32_t index, const struct part *part, int stays, int64_t now_ns) {
 	struct client *client = client_at(core, index);
 	int bank = same_sub_window(core, client, part, now_ns);
 	if (bank >= 0) {
 		client->granted[bank] += part->granted;
 		table_add(core->table, client->slot, bank, part->granted - part->served);
-		return;
+		return bank;
 	}
-	bank = make_room(core, index, part, now_ns);
+	bank = make_room(core, index, part, stays, now_ns);
 	if (bank >= 0)
 		publish_part(core, client, bank, part);
 	else
 		lease_note_return(core, index, part->sub_window, part->granted);
+	return bank;
 }
 
 void lease_install(struct core *core, uint32_t index, const struct lease_grant *grant, int64_t sent_ns,
@@ -123,6 +132,7 @@ void lease_install(struct core *core, uint32_t index, const struct lease_grant *
 		.granted = (uint32_t)grant->granted_next,
 		.is_next = !grant->next_is_open,
 	};
+	int stays = -1;
 	if (client->slot == TABLE_NO_SLOT)
 		return; /* nowhere to keep what wasn't served: burnt; such requests ask for no more than they need */
 	/* Of a far database's, those who are served may read the verdict as late as in a later sub-window: so nothing
@@ -130,11 +140,13 @@ void lease_install(struct core *core, uint32_t index, const struct lease_grant *
 	if (grant->valid_us > grant->starts_in_us && served > 0)
 		current.sub_window = 0;
 	if (current.granted > 0 && current.deadline_ns > now_ns)
-		install_part(core, index, &current, now_ns);
+		stays = install_part(core, index, &current, -1, now_ns);
 	else if (current.granted > 0 && !uses_memory(core) && current.sub_window != 0)
 		lease_note_return(core, index, current.sub_window, current.granted);
+	if (!is_waited_for(core, client, &current))
+		stays = -1;
 	if (next.granted > 0 && next.start_ns < next.deadline_ns)
-		install_part(core, index, &next, now_ns);
+		install_part(core, index, &next, stays, now_ns);
 	/* after a round trip of more than a sub-window there is no time at which it could be used for certain */
 	else if (next.granted > 0)
 		lease_note_return(core, index, next.sub_window, next.granted);

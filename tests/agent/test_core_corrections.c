@@ -554,6 +554,22 @@ static void what_was_taken_under_another_agent_is_not_given_back(void **state) {
 	assert_false(give_back(f, 2, d));
 }
 
+/* One lease begins later, and two more come, of which one lasts longer: there is room for two. */
+static void what_is_waited_for_is_not_replaced_by_what_came_with_it(void **state) {
+	struct fixture *f = *state;
+	want(f, 1, "a", 1);
+	grants(f, 1, 3, 50);
+	expect_allowed(f, 1);
+	provide(f, 2, "a", 3);
+	grants_long(f, 3, 2, 45, 1);
+	expect_allowed(f, 2);
+	assert_int_equal(app(f, "a", 3).verdict, APP_ALLOWED);
+	pass(f, 5 * MS);
+	assert_int_equal(unspent_in(f, 0), 2);
+	pass(f, SUB_MS * MS);
+	assert_int_equal(app(f, "a", 3).verdict, APP_ALLOWED);
+}
+
 #define UP(name) cmocka_unit_test_setup_teardown(name, make_up, clean)
 
 int main(void) {
@@ -569,6 +585,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(without_room_in_the_table_it_is_unavailable, make_small, clean),
 		UP(what_lies_in_two_places_is_brought_together),
 		UP(it_is_brought_together_for_an_app_that_takes_itself),
+		UP(what_is_waited_for_is_not_replaced_by_what_came_with_it),
 		UP(who_comes_late_gets_what_the_answer_makes_enough),
 		UP(a_look_brings_nothing_together),
 		UP(one_who_takes_brings_it_together_beside_a_look),
