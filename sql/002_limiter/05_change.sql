@@ -162,6 +162,7 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set enable_nestloop = off
 set enable_memoize = off
+set jit = off -- what is to be avoided counts as expensive, so each statement would be compiled
 as $$
 begin
 	if tg_op = 'INSERT' then

@@ -316,6 +316,18 @@ sql -c 'drop function pg_catalog.pg_notify(text, text), pg_catalog.pg_notificati
 	-c 'alter function pg_catalog.another_usage() rename to pg_notification_queue_usage'
 is "$(told -c "select stint.unblock_client('ten', 'other')")" 'Asynchronous notification "stint"' 'once it has room they are told again'
 
+# To compile a plan takes a thousand times as long as to run it here, and others wait in the queue of changes meanwhile.
+compiled() { sql -c "load 'auto_explain'" -c 'set auto_explain.log_min_duration = 0' -c 'set auto_explain.log_nested_statements = on' -c 'set auto_explain.log_analyze = on' \
+	-c 'set jit = on' -c 'set client_min_messages = log' "$@" 2>&1 | grep -c 'JIT:\|ERROR'; }
+calls=()
+for call in "set_policy('plain', 5, 1000)" "set_policy('plain', 6, 1000)" "set_shadow('plain', true)" "unpin_policy('plain')" "block_client('plain', 'one')" \
+	"unblock_client('plain', 'one')" "set_override('plain', 'one', 7)" "clear_override('plain', 'one')" "reset_client('plain', 'one')" "drop_policy('plain')" \
+	"cache_set('plain', '1', 1000)" "cache_increment_and_get('plain', 1000)" "cache_decrement_and_get('plain')" "cache_get('plain')"; do
+	calls+=(-c "select stint.$call")
+done
+! sql -c "load 'auto_explain'" 2>/dev/null || # a server that comes without it
+	is "$(compiled "${calls[@]}")" 0 'no plan of what operators and apps call is compiled'
+
 # Who waits until somebody else has changed something, changes what is there then, though the name is another policy's now.
 sql -c "select stint.set_policy('remade', 5, 1000)" >/dev/null
 open first 'begin' "select stint.drop_policy('remade')" "select stint.set_policy('remade', 5, 1000)"
