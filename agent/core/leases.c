@@ -80,12 +80,6 @@ bool lease_is_ample(struct core *core, const struct client *client) {
 
 /* ---- Out of the table ------------------------------------------------------- */
 
-void lease_note_return(struct core *core, uint32_t index, int64_t sub_window, uint32_t credits) {
-	struct pending *pending = pending_for(core, index);
-	if (pending && pending_add_report(pending, sub_window, credits, 0))
-		core->counters.returned += credits; /* else they are burnt */
-}
-
 static void return_to_memory(struct core *core, const struct client *client, int64_t sub_window,
                              uint32_t credits) {
 	struct lease_grant ignored;
@@ -102,6 +96,16 @@ static void return_to_memory(struct core *core, const struct client *client, int
 	if (core->state != CORE_MEMORY)
 		core->counters.fallback_granted -=
 			credits < core->counters.fallback_granted ? credits : core->counters.fallback_granted;
+}
+
+void lease_note_return(struct core *core, uint32_t index, int64_t sub_window, uint32_t credits) {
+	if (uses_memory(core)) {
+		return_to_memory(core, client_at(core, index), sub_window, credits);
+		return;
+	}
+	struct pending *pending = pending_for(core, index);
+	if (pending && pending_add_report(pending, sub_window, credits, 0))
+		core->counters.returned += credits; /* else they are burnt */
 }
 
 /* A fixed window goes on for a while after its lease, whose end is brought forward. If that is less than this, a

@@ -2,6 +2,7 @@
  * test_core_fallback.c - the database goes away and comes back, or there is none. Step by step, against a database
  * that the test plays.
  */
+#include "core/internal.h"
 #include "core_fixture.h"
 
 /* Admits what the table and the agent give until they don't. */
@@ -525,6 +526,22 @@ static void memory_is_the_database(void **state) {
 	expect_no_batch(f);
 }
 
+/* A lease that there is no room for beside two others. */
+static void what_a_fallback_granted_goes_back_to_it(void **state) {
+	struct fixture *f = *state;
+	stays_away(f);
+	want(f, 1, "a", 15);
+	expect_allowed(f, 1);
+	uint32_t index = arrival_obtain(f->core, 0, "a", 1);
+	const struct client *client = client_at(f->core, index);
+	int bank = client->lease[1].deadline_ns > 0;
+	lease_note_return(f->core, index, client->lease[bank].sub_window, 5);
+	want(f, 2, "a", 10);
+	expect_allowed(f, 2);
+	want(f, 3, "a", 1);
+	expect_denied(f, 3);
+}
+
 int main(void) {
 #define FIRST(name) cmocka_unit_test_setup_teardown(name, make, clean)
 #define STEP(name)  cmocka_unit_test_setup_teardown(name, make_up, clean)
@@ -533,6 +550,7 @@ int main(void) {
 		FIRST(an_attempt_that_fails_ends_the_grace),
 		STEP(a_connection_that_is_back_at_once_changes_nothing),
 		STEP(fallback_admits_its_limit_and_no_more),
+		STEP(what_a_fallback_granted_goes_back_to_it),
 		STEP(flapping_gives_no_new_fallback_limit),
 		STEP(what_is_spent_of_the_databases_leases_counts_in_fallback),
 		STEP(what_is_left_of_the_databases_leases_does_not_count),
