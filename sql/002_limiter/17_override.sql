@@ -93,6 +93,9 @@ grant execute on function stint.block_client(text, text, text, bigint) to stint_
 create function stint.unblock_client(policy text, client text) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+-- A session makes its plans once, perhaps while there is little in the table.
+set enable_seqscan = off
+set jit = off
 as $$
 declare
 	id int;
@@ -121,6 +124,8 @@ grant execute on function stint.unblock_client(text, text) to stint_operator;
 create function stint.clear_override(policy text, client text) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 begin
 	perform stint.enter_queue();

@@ -47,6 +47,9 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 -- Who waits for a counter that somebody has locked keeps others from changing anything.
 set lock_timeout = '2s'
+-- A session makes its plans once, perhaps while there is little in the tables.
+set enable_seqscan = off
+set jit = off
 as $$
 declare
 	margin_us constant bigint := 1000000;

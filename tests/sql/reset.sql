@@ -1,7 +1,7 @@
 -- What was counted for a client is forgotten: at once what nobody can spend any more, the rest when all hosts have heard.
 
 begin;
-select plan(68);
+select plan(71);
 
 select stint.set_policy('api', 10, 3600000, resolution => 10) as api, stint.set_policy('fixed', 10, 3600000, algorithm => 'fixed_window') as fixed \gset
 select host_id as one from stint.register_host('one', 'x', '1') \gset
@@ -250,6 +250,27 @@ create temp table played as select p.* from generate_series(1, 200) i, lateral p
 select is(sum(wrong), 0::bigint, 'by chance: what can be spent is counted, and within the limit') from played;
 select is(sum(left_over), 0::numeric, '… and in the end all is forgotten') from played;
 select cmp_ok(sum(resets), '>', 500::bigint, '… after many resets') from played;
+
+-- A session's plans are made while there is little, and have to do for whatever comes: who calls these holds up others who change something.
+truncate stint.counter, stint.counter_reset;
+delete from stint.client_override;
+select count(*) from generate_series(1, 5) i, lateral test.lease('api', 'few ' || i, need => 1);
+select count(stint.block_client('api', 'few ' || i)::text) from generate_series(1, 40) i;
+analyze stint.counter, stint.client_override;
+select count(*) from generate_series(1, 20) i, lateral stint.reset_client('api', 'few 1');
+select count(concat(stint.unblock_client('api', 'few ' || i), stint.clear_override('api', 'few ' || i + 20))) from generate_series(1, 20) i;
+select count(*) from generate_series(1, 2000) i, lateral test.lease('api', 'more ' || i, need => 1);
+insert into stint.client_override (policy_id, client_id, blocked) select policy_id, 'more ' || i, true from stint.policy, generate_series(1, 2000) i where name = 'api';
+create function pg_temp.read_by(call text) returns bigint language plpgsql volatile as $$
+declare
+	before bigint;
+begin
+	select sum(pg_stat_get_xact_tuples_returned(r)) into before from unnest(array['stint.counter', 'stint.client_override']::regclass[]) r;
+	execute call;
+	return (select sum(pg_stat_get_xact_tuples_returned(r)) - before from unnest(array['stint.counter', 'stint.client_override']::regclass[]) r);
+end $$;
+select cmp_ok(pg_temp.read_by(c), '<', 100::bigint, c || ': the rows are found by their indices')
+from unnest(array['select stint.reset_client(''api'', ''more 1'')', 'select stint.unblock_client(''api'', ''more 1'')', 'select stint.clear_override(''api'', ''more 2'')']) c;
 
 select * from finish();
 rollback;
