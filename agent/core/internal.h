@@ -522,8 +522,8 @@ int64_t lease_lead_ns(const struct core *core, int64_t sub_ns);
 /* When what was charged to the lease's sub-window begins to count for nothing: from then on a return would change
  * nothing. */
 int64_t lease_off_books_ns(struct core *core, const struct client *client, int bank);
-/* Credits go back to the store that is asked now: to the database with the client's next request, which is made for
- * that if need be. */
+/* Credits go back to the store that is asked now: to the database with the client's next request, which is made
+ * for that if need be. */
 void lease_note_return(struct core *core, uint32_t client, int64_t sub_window, uint32_t credits);
 
 /* How long a lease lasts at most: for the running sub-window, and as many after it as the window has; of a fixed
