@@ -275,7 +275,7 @@ as $$
 begin
 	return query
 	select c.change_id, c.policy_id, case when c.client_id is null then c.policy_name end, c.client_id,
-		case when c.action = 'reset' and c.at <= clock_timestamp() then (extract(epoch from clock_timestamp() - c.at) * 1000000)::bigint end
+		case when c.action = 'reset' and c.at <= clock_timestamp() then greatest((extract(epoch from clock_timestamp() - c.at) * 1000000)::bigint, 0) end
 	from stint.change c
 	where c.change_id > since
 	order by c.change_id
