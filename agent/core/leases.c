@@ -309,9 +309,8 @@ static int spend_both(struct core *core, struct client *client, int64_t now_ns, 
 	return LEASE_BOTH;
 }
 
-/* Spends as an app does, and also what only both leases together hold. There may be credits now, since the app's
- * message and a refill may have crossed. The app may read the verdict as late as when the lease ends, so these are
- * never reported as spent by now. */
+/* Spends as an app does. There may be credits now, since the app's message and a refill may have crossed. The app
+ * may read the verdict as late as when the lease ends, so these are never reported as spent by now. */
 int lease_spend(struct core *core, struct client *client, int64_t now_ns, uint32_t cost) {
 	for (int bank = 0; bank < 2; bank++)
 		if (lease_is_spendable(core, client, bank, now_ns) && table_spend(core->table, client->slot, bank, cost)) {
